@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 
 from quantkit.errors import ConfigError, OrderError
 from quantkit.fees import Fees
-from quantkit.instruments import CHANGEABLE, COIN_STEP, EXACT, Instrument, Side, check_id, decimal_of, plain
+from quantkit.instruments import (
+    CHANGEABLE,
+    COIN_STEP,
+    EXACT,
+    Instrument,
+    Side,
+    check_id,
+    closest_id,
+    decimal_of,
+    on_step_of,
+    plain,
+)
 
 D = Decimal
 BUY, SELL = Side.BUY, Side.SELL
@@ -542,3 +553,31 @@ def test_a_position_is_what_can_be_traded(holding: str, spot: int, contract: int
     for instrument, lots in ((coin, spot), (swap, contract)):
         assert instrument.tradable_lots(Decimal(holding)) == lots
         assert instrument.tradable_qty(Decimal(holding)) == instrument.qty_decimal(lots)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "meant"),
+    [
+        ("BTC-USDT-SWAP", "binance:BTC-USDT-SWAP"),
+        ("ethusdt", "binance:ETH-USDT-SWAP"),  # letters alone count, and the shortest continuation
+        ("ZEN-USD", "ZEN-USDT"),
+        ("ZNE-USDT", "ZEN-USDT"),  # no continuation, but alike
+        ("?", None),
+    ],
+)
+def test_the_instrument_that_was_meant(wanted: str, meant: str | None) -> None:
+    ids = ["ZEN-USDT", "binance:BTC-USDT-SWAP", "binance:ETH-USDT-SWAP", "binance:ETH-USDT-SWAP-LONG"]
+    assert closest_id(wanted, ids) == meant
+
+
+def test_prices_and_sizes_off_their_steps() -> None:
+    """As far as rounding of floats tells; NaN counts as on the step."""
+    is_on = on_step_of("0.1")
+    assert [is_on(price) for price in (0.1 + 0.2, 0.3, 0.25)] == [True, True, False]
+    assert list(made(qty_step="0.01").off_qty_step(np.array([0.03, 0.035, math.nan]))) == [False, True, False]
+
+
+@pytest.mark.parametrize("price", [1e18, -1e18])
+def test_a_limit_of_more_steps_than_can_be_counted_is_refused(price: float) -> None:
+    with pytest.raises(OrderError, match=r"a price of .* is more than"):
+        made().limit_ticks(price, BUY)
