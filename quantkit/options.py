@@ -28,10 +28,17 @@ def _unchanged(value: Any, keyword: str) -> Any:
     return value
 
 
+def _decimal(value: Any, what: str) -> Decimal:
+    try:
+        return decimal_of(value)
+    except ConfigError as error:
+        raise ConfigError(f"{what}: {error}") from None
+
+
 def _cash(value: Any, keyword: str) -> dict[str, Decimal]:
     if value is not None and not isinstance(value, Mapping):
         raise ConfigError(f"cash is {value!r}; give balances by currency, for example cash={{'USDT': 10_000}}")
-    return {currency: decimal_of(amount) for currency, amount in (value or {}).items()}
+    return {currency: _decimal(amount, f"cash of {currency}") for currency, amount in (value or {}).items()}
 
 
 def _fees(value: Any, keyword: str) -> Fees | dict[str, Fees] | None:
@@ -93,10 +100,7 @@ def _seed(value: Any, keyword: str) -> int:
 
 
 def _leverage(value: Any, keyword: str) -> Decimal:
-    leverage = decimal_of(value)
-    if leverage <= 0:
-        raise ConfigError(f"max_leverage is {value}; it must be above zero")
-    return leverage
+    return _one_leverage(value, keyword)
 
 
 def _margin(value: Any, keyword: str) -> str:
@@ -116,10 +120,7 @@ def _leverages(value: Any, keyword: str) -> Decimal | dict[str, Decimal] | None:
 
 
 def _one_leverage(value: Any, what: str) -> Decimal:
-    try:
-        leverage = decimal_of(value)
-    except ConfigError as error:
-        raise ConfigError(f"{what}: {error}") from None
+    leverage = _decimal(value, what)
     if leverage <= 0:
         raise ConfigError(f"{what} is {value}; it must be above zero")
     return leverage
@@ -138,9 +139,13 @@ def _is_set(value: Any, keyword: str) -> bool:
 
 
 def _slippage_bps(value: Any, keyword: str) -> float:
-    if not 0 <= value < 10_000:
-        raise ConfigError(f"{keyword} is {value}; give basis points from 0 to below 10000")
-    return float(value)
+    try:
+        bps = float(value)
+    except (TypeError, ValueError):
+        bps = -1.0
+    if not 0 <= bps < 10_000:
+        raise ConfigError(f"{keyword} is {value!r}; give basis points from 0 to below 10000")
+    return bps
 
 
 def _share(value: Any, keyword: str) -> float | None:
@@ -350,7 +355,13 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = "net"
     stale_after_ns: Annotated[
         int,
-        Option(keyword="stale_after", read=_duration_ns, manifest_key="stale_after_ms", to_manifest=_in_ms),
+        Option(
+            keyword="stale_after",
+            read=_duration_ns,
+            flags=("--stale-after",),
+            manifest_key="stale_after_ms",
+            to_manifest=_in_ms,
+        ),
     ] = 10 * NS_PER_S
     equity_every_ns: Annotated[
         int,
@@ -358,11 +369,11 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = NS_PER_MIN
     touch: Annotated[
         bool,
-        Option(read=_is_set),
+        Option(read=_is_set, flags=("--touch",)),
     ] = False
     excess_slippage_bps: Annotated[
         float,
-        Option(read=_slippage_bps),
+        Option(read=_slippage_bps, flags=("--excess-slippage-bps",)),
     ] = 1.0
     slippage_bps: Annotated[
         float,
@@ -382,7 +393,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = DEFAULT_QUEUE_MODEL
     own_side_prints: Annotated[
         bool,
-        Option(read=_is_set),
+        Option(read=_is_set, flags=("--no-own-side-prints",)),
     ] = True
     venue_rules: Annotated[
         str,

@@ -71,6 +71,11 @@ def _duration(ctx: click.Context, param: click.Parameter, text: str | None) -> s
     return text
 
 
+def _off(ctx: click.Context, param: click.Parameter, is_given: bool | None) -> bool | None:
+    """Turn a given flag into what it switches off; no flag says nothing."""
+    return False if is_given else None
+
+
 def as_json(command: Decorated) -> Decorated:
     """Add the flag that every command for scripts has."""
     return click.option("--json", "is_json", is_flag=True, help="Print one JSON object instead of text.")(command)
@@ -139,6 +144,32 @@ _ACCOUNT: Final[tuple[_Decorator, ...]] = (
         metavar="NAME",
         help="Books and tickers: who stands in front of a resting order, such as front or power:2.  "
         "[default: risk_averse]",
+    ),
+    click.option(
+        "--no-own-side-prints",
+        "own_side_prints",
+        is_flag=True,
+        default=None,
+        callback=_off,
+        help="Let trades beyond a resting limit fill it only where their aggressor was on the other side.",
+    ),
+    click.option(
+        "--touch",
+        is_flag=True,
+        default=None,
+        help="On trades, let one at a resting limit fill it, at most by its own size.",
+    ),
+    click.option(
+        "--stale-after",
+        callback=_duration,
+        metavar="TIME",
+        help="Let a displayed book or ticker older than this fill nothing.  [default: 10s]",
+    ),
+    click.option(
+        "--excess-slippage-bps",
+        type=float,
+        metavar="BPS",
+        help="On tickers, fill the size beyond the displayed one this much worse.  [default: 1]",
     ),
     click.option(
         "--position-mode",

@@ -1,12 +1,29 @@
 """Calls of user code: what it raises stops the run and says where it was."""
 
+import inspect
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from quantkit.clock import iso_of
 from quantkit.errors import DataError, QuantkitError, StrategyError
 from quantkit.rows.position import RunPosition
 from quantkit.strategy import Strategy
+
+#: What arguments of orders are called elsewhere.
+_ELSEWHERE: Final = {
+    "size": "qty",
+    "quantity": "qty",
+    "amount": "qty",
+    "limit": "price",
+    "limit_price": "price",
+    "stop": "stop_price",
+    "sl": "stop_loss",
+    "tp": "take_profit",
+    "side": "position_side",
+    "tif": "time_in_force",
+}
+_UNKNOWN: Final = re.compile(r"Strategy\.(\w+)\(\) got an unexpected keyword argument '(\w+)'")
 
 
 class HookGuard:
@@ -44,6 +61,7 @@ class HookGuard:
         what = str(error) if isinstance(error, QuantkitError) else f"{type(error).__name__}: {error}"
         if isinstance(error, AttributeError) and str(error).startswith("immutable type"):
             what += "; what a hook is given cannot be written, amend() and cancel() change an order"
+        what += _meant(error)
         given = "" if event is None or isinstance(event, int) else f"; it was given {str(event)[:300]}"
         again = f"; to get there again, end the same run there: --to {moment}"
         if now_ns is None or self._is_live:
@@ -51,3 +69,12 @@ class HookGuard:
         when = f" at {moment}" if moment else ""
         message = f"{type(self._strategy).__name__}.{hook}{when} raised {what}{given}{again}"
         return StrategyError(message, hook=hook, now_ns=now_ns)
+
+
+def _meant(error: BaseException) -> str:
+    """Return how an argument is called that a call gave under the name of another library."""
+    found = _UNKNOWN.search(str(error)) if isinstance(error, TypeError) else None
+    name = None if found is None else _ELSEWHERE.get(found[2])
+    if found is None or name not in inspect.signature(getattr(Strategy, found[1])).parameters:
+        return ""
+    return f"; {found[2]} is {name} here"

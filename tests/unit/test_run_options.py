@@ -126,8 +126,8 @@ MANIFEST: dict[str, Any] = {
     "venue_rules": "okx",
     "stp_mode": "cancel_both",
 }
-#: As on a command line.
-FLAGS: dict[str, str] = {
+#: As on a command line; None for a flag without a value.
+FLAGS: dict[str, str | None] = {
     "--cash": "USDT=500",
     "--report-currency": "BTC",
     "--fees-maker-bps": "1",
@@ -152,6 +152,10 @@ FLAGS: dict[str, str] = {
     "--slippage": "half_spread",
     "--max-share": "0.25",
     "--queue-model": "front",
+    "--no-own-side-prints": None,
+    "--touch": None,
+    "--stale-after": "3s",
+    "--excess-slippage-bps": "2",
     "--venue-rules": "okx",
     "--stp-mode": "cancel_taker",
     "--batch-ms": "2.5",
@@ -228,7 +232,7 @@ def test_an_option_is_a_flag(command: str, call: str, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(f"quantkit.api.{call}", taken)
     marked = {flag: field for field, option in OPTIONS.items() for flag in option.flags if call in option.calls}
-    words = [word for flag in marked for word in (flag, FLAGS[flag])]
+    words = [word for flag in marked for word in (flag, FLAGS[flag]) if word is not None]
     mode = ["--paper"] if command == "live" else []
     done = CliRunner().invoke(main, [command, "idle", *mode, *words])
     assert "seen enough" in done.stderr

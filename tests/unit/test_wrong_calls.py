@@ -103,3 +103,35 @@ def test_a_plain_date_is_its_midnight() -> None:
 def test_spans_are_told_in_two_units(span_ns: int, text: str) -> None:
     """The larger unit first, empty ones left out."""
     assert span_text(span_ns) == text
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ({"size": qk.Pct(0.95)}, "'size'; size is qty here; it was given "),
+        ({"qty": 1, "limit_price": 90}, "'limit_price'; limit_price is price here; it was given "),
+        ({"qty": 1, "colour": "red"}, "'colour'; it was given "),
+    ],
+)
+def test_arguments_named_as_elsewhere_are_told_their_name(call: dict[str, Any], said: str) -> None:
+    """Those of the order calls alone."""
+
+    class Elsewhere(Greedy):
+        """Calls as in another library."""
+
+        def on_candle(self, candle: qk.Candle) -> None:
+            self.buy("GOOG", **call)
+
+    class Closes(Greedy):
+        """Gives an argument that this call does not have under any name."""
+
+        def on_candle(self, candle: qk.Candle) -> None:
+            self.close("GOOG", size=1)  # type: ignore[call-arg]
+
+    with pytest.raises(qk.StrategyError) as error:
+        run(Elsewhere)
+    assert f"Strategy.buy() got an unexpected keyword argument {said}" in str(error.value)
+    with pytest.raises(
+        qk.StrategyError, match=r"Strategy\.close.. got an unexpected keyword argument 'size'; it was given"
+    ):
+        run(Closes)
