@@ -9,6 +9,7 @@ in the coin, where `unit = contract_value x contract_multiplier`. Source: OKX AP
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from enum import StrEnum
@@ -36,6 +37,8 @@ _LARGEST: Final = Decimal("1e20")
 #: More steps than these are a slip, and a whole number of 64 bits cannot count them.
 _STEPS_MAX: Final = 9e18
 #: Beyond these a float's plain digits are so many that its exponent is the better text.
+#: A number of so many digits that its last ones are those of float arithmetic.
+_NOISY: Final = re.compile(r"\d+\.\d{15,}|\d{2,}\.\d{13,}|\d{4,}\.\d{10,}")
 _TINY: Final = 1e-16
 _HUGE: Final = 1e22
 
@@ -102,6 +105,16 @@ def plain(number: Decimal | float) -> str:
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
+
+
+def tidied(text: str) -> str:
+    """Return a text without what float arithmetic leaves behind the twelfth digit of a number.
+
+    Examples:
+        >>> tidied("stop loss 146.81531700000002 rounded to 146.81"), tidied(f"{0.1 + 0.2}")
+        ('stop loss 146.815317 rounded to 146.81', '0.3')
+    """
+    return _NOISY.sub(lambda found: plain(Decimal(f"{float(found[0]):.12g}")), text)
 
 
 def literal(value: object) -> str:

@@ -220,7 +220,9 @@ class Latency(msgspec.Struct, frozen=True):
         return sha256(",".join(map(str, self.delays_ns)).encode()).hexdigest()[:16]
 
     def describe(self) -> str:
-        """Return name, median and 99 % point in words."""
+        """Return name, median and 99 % point in words; of one delay the name alone, which says it."""
+        if self.delays_ns[0] == self.delays_ns[-1] and self.is_named:
+            return self.name
         p99_ns = self.delays_ns[-(-len(self.delays_ns) * 99 // 100) - 1]
         median, p99 = (plain(float(f"{ns / NS_PER_MS:.2g}")) for ns in (self.median_ns, p99_ns))
         return f"{self.name}, median {median} ms, 99 % within {p99} ms"

@@ -6,9 +6,11 @@ from typing import Final
 
 from quantkit.engine.desks import Number
 from quantkit.errors import OrderError
-from quantkit.instruments import Instrument, Side, plain
+from quantkit.instruments import Instrument, Side, plain, tidied
 from quantkit.orders import TimeInForce, TriggerType
 
+#: Notes of these are in the hashes of runs from before there were others, with every digit of what was asked.
+_HASHED: Final = ("price", "stop")
 #: The whole price, in basis points.
 _WHOLE_BPS: Final = 10_000
 
@@ -54,11 +56,12 @@ def on_price_step(
     ticks = instrument.stop_ticks(price, side) if name == "stop" else instrument.limit_ticks(price, side)
     if ticks <= 0:
         raise OrderError(
-            f"{where}: {what} {plain(price)} rounds to zero on the step {plain(instrument.price_step)}; "
+            f"{where}: {what} {tidied(plain(price))} rounds to zero on the step {plain(instrument.price_step)}; "
             "give a larger one"
         )
     on_step = instrument.price(ticks)
-    roundings[name, ticks] = "" if on_step == price else f"{name} {plain(price)} rounded to {plain(on_step)}"
+    note = "" if on_step == price else f"{name} {plain(price)} rounded to {plain(on_step)}"
+    roundings[name, ticks] = note if name in _HASHED else tidied(note)
     return ticks, on_step
 
 
@@ -110,6 +113,6 @@ def offset_bps_of(asked: float, where: str) -> float:
     bps = positive(asked, f"{where}: trailing_offset_bps")
     if bps >= _WHOLE_BPS:
         raise OrderError(
-            f"{where}: trailing_offset_bps is {plain(bps)}; give less than {_WHOLE_BPS:,}, the whole price"
+            f"{where}: trailing_offset_bps is {tidied(plain(bps))}; give less than {_WHOLE_BPS:,}, the whole price"
         )
     return bps

@@ -10,7 +10,7 @@ from quantkit.brokers.base import AskedOrder, OrderRoom
 from quantkit.engine.last_prices import LastPrices
 from quantkit.errors import OrderError
 from quantkit.fees import Fees
-from quantkit.instruments import Instrument, Side, decimal_of, plain
+from quantkit.instruments import Instrument, Side, decimal_of, plain, tidied
 from quantkit.orders import Order, OrderType, PositionSide, TimeInForce, side_in
 from quantkit.portfolio import Portfolio, shown
 from quantkit.sizes import ACCOUNT_CUTS, Cash, OrderAmount, Risk, Size, SizeCost
@@ -63,7 +63,7 @@ class Sizing:
         cost = SizeCost(instrument, self._fees[instrument.id], order.side, ticks, stop)
         wanted = cost.lots_for(money)
         lots = self._most_lots(order, wanted, ticks, others)
-        note = f"{size}: {plain(amount.money)} {instrument.settle_currency} at {plain(price)}"
+        note = f"{tidied(str(size))}: {plain(amount.money)} {instrument.settle_currency} at {plain(price)}"
         if lots < wanted:
             note += ACCOUNT_CUTS
         # Where the account takes nothing, the exchange says why.
@@ -184,7 +184,7 @@ class Sizing:
             raise OrderError("Risk needs a stop; give Risk(..., stop=), or the order a stop_loss=")
         if (stop - price) * order.side.sign >= 0 or stop <= 0:
             where = "below" if order.side is Side.BUY else "above"
-            raise OrderError(f"Risk: the stop {plain(stop)} is not {where} the price {plain(price)}")
+            raise OrderError(f"Risk: the stop {tidied(plain(stop))} is not {where} the price {plain(price)}")
         return stop
 
     @staticmethod

@@ -1,5 +1,6 @@
 """Why an order filled at its price and size, or why not: what the market did to it, in words and as a table."""
 
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from fractions import Fraction
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _RESTING: Final = (OrderState.ACCEPTED, OrderState.PARTLY_FILLED)
+_STEPS_AHEAD: Final = re.compile(r"\b(\d+) steps ahead")
+_NUMBER: Final = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.])")
 #: Rows of the table in the terminal.
 _SHOWN_ROWS: Final = 40
 
@@ -339,7 +342,7 @@ class Explanation:
     def _fill(self, fill: Fill) -> str:
         order = self.order
         what, at = f"{grouped(fill.qty)} at {grouped(fill.price)} as {fill.role}", iso_of(fill.filled_ns)
-        said = f"Filled {what} at {at}: {fill.why}"
+        said = f"Filled {what} at {at}: {self._why(fill)}"
         if order.id.startswith(LIQUIDATION):
             return f"{said}; the price leaves nothing of that margin, whatever the market was."
         step = self._step_of(fill)
@@ -353,6 +356,16 @@ class Explanation:
         if step is not None:
             said += self._shared(fill, step)
         return f"{said}."
+
+    def _why(self, fill: Fill) -> str:
+        """Return why it filled, with sizes in the instrument's unit and numbers as elsewhere in the words."""
+
+        def ahead(found: re.Match[str]) -> str:
+            qty = self._instrument.qty(int(found[1]) * self._instrument.lots_per_step)
+            return f"{grouped(qty) if qty else 'nobody'} ahead"
+
+        said = _STEPS_AHEAD.sub(ahead, fill.why)
+        return _NUMBER.sub(lambda found: grouped(float(found[0])), said)
 
     def _step_of(self, fill: Fill) -> TraceStep | None:
         """Return the row that made a fill, None for one without a row."""

@@ -39,7 +39,7 @@ def print_runs(entries: Sequence[RunEntry], total: int, root: str, console: "Con
         console.print(f"{escaped(root)} holds no such runs; [bold]quantkit backtest[/bold] leaves one")
         return
     is_wide = console.width >= _WIDE
-    # The id of a live run is its folder: beside it a narrow terminal has no room for a name, which stands below then.
+    # The id of a live run is its folder: on a narrow terminal a name stands below it that has no room beside it.
     is_below = not is_wide and max(len(entry.id) for entry in entries) > _DIGITS
     table = _table()
     if is_below:
@@ -54,10 +54,16 @@ def print_runs(entries: Sequence[RunEntry], total: int, root: str, console: "Con
         table.add_column("hash", no_wrap=True)
         table.add_column("when (UTC)", no_wrap=True)
     table.expand, table.width = True, min(console.width, _WIDTH_MAX)
-    for entry, parameters in zip(entries, _varied(entries), strict=True):
+    rest = [[escaped(_span(entry)), *_results(entry)] for entry in entries]
+    heads = [str(column.header) for column in table.columns[1:]] if is_below else []
+    free = table.width - sum(2 + max(map(_length, cells)) for cells in zip(heads, *rest, strict=False))
+    for entry, parameters, results in zip(entries, _varied(entries), rest, strict=True):
         strategy = escaped(entry.name) + (f" [dim]{escaped(listed(parameters))}[/]" if parameters else "")
-        names = [f"{escaped(entry.id)}\n  {strategy}"] if is_below else [escaped(entry.id), strategy]
-        cells = [*names, escaped(_span(entry)), *_results(entry)]
+        names = [escaped(entry.id), strategy]
+        if is_below:
+            beside = f"{escaped(entry.id.ljust(_DIGITS))}  {strategy}"
+            names = [beside if _length(beside) <= free else f"{names[0]}\n  {strategy}"]
+        cells = [*names, *results]
         if is_wide:
             cells += [escaped(entry.hash[:_DIGITS]), escaped(_minute(entry.at))]
         table.add_row(*cells)
@@ -250,6 +256,13 @@ def _results(entry: RunEntry) -> tuple[str, str, str]:
     colour = "default" if not isinstance(change, float) or not change else "green" if change > 0 else "red"
     cells = [escaped(_number(numbers, key)) for key in ("return_pct", "sharpe_ratio", "max_drawdown")]
     return f"[{colour}]{cells[0]}[/]", cells[1], cells[2]
+
+
+def _length(marked: str) -> int:
+    """Return how many columns a text takes without its markup."""
+    from rich.text import Text
+
+    return Text.from_markup(marked).cell_len
 
 
 def _number(numbers: Mapping[str, Value], key: str) -> str:

@@ -167,7 +167,8 @@ class Groups:
                     continue
                 keep = owed.size - cut
                 if owed.promised > keep:
-                    self._note(owed, owed.promised - keep, at_ns)
+                    if at_ns > owed.filled_ns:
+                        self._note(owed, owed.promised - keep, at_ns)
                     owed.promised = keep
                 for child in owed.children:
                     if not child.is_over and child.left > keep:

@@ -95,6 +95,14 @@ def test_the_list_fits_the_terminal(place: Path, columns: int) -> None:
     assert lines[-1].startswith("4 runs in ")
 
 
+def test_a_run_takes_one_line_where_its_name_fits_beside_its_id(place: Path) -> None:
+    """Though one of them has the long id of a live run."""
+    lines = shown(place, "ls").splitlines()
+    assert [line.split()[:2] for line in lines[1:3]] == [["second", "Hourly"], ["first", "Hourly"]]
+    narrow = shown(place, "ls", columns=58).splitlines()
+    assert [line.split()[0] for line in narrow[1:4]] == ["second", "Hourly", "first"]
+
+
 def test_the_list_is_cut_and_filtered(place: Path) -> None:
     """And says how many there are."""
     text = shown(place, "ls", "-n", "1")

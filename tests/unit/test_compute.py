@@ -70,6 +70,7 @@ def test_each_message_leaves_later_by_what_was_drawn_for_it() -> None:
 def test_equal_runs_are_equal_and_a_seed_makes_others() -> None:
     assert run(TABLE).hash == run("uniform:1:900").hash != run(TABLE, seed=1).hash
     assert run("300us").outcome.orders[2].sent_ns == START_NS + NS_PER_S + 300_000
+    assert "orders and changes leave later than what they answer to by 300us" in run("300us").assumptions
     assert run(None).outcome.orders[2].sent_ns == START_NS + NS_PER_S
     assert run(None).config["compute"] is None
 

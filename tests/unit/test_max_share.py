@@ -194,3 +194,11 @@ def test_the_result_says_the_share_and_warns_only_where_it_is_passed(share: floa
     size = {None: 25, 0.1: 10, 0.25: 25}[share]
     largest = f"{BTC}: the largest fill was {size}.00% of its trade's volume{end}"
     assert largest in (result.warnings if warned else result.assumptions)
+
+
+def test_a_fill_above_the_share_says_by_which_volume_it_was_capped() -> None:
+    """An open of 4 by the 40 of the candle before, in one of 10."""
+    rows = candles((100, 100, 100, 100, 40), (100, 100, 100, 100, 10), (100, 100, 100, 100, 10))
+    result = qk.backtest(Once(candles=True), data=MemoryFeed(rows, [SWAP]), max_share=0.1, cash={"USDT": 1e6})
+    said = f"{BTC}: the largest fill was 40.00% of its candle's volume; opens are capped by the candle before"
+    assert said in result.warnings

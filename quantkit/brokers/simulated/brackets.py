@@ -177,7 +177,8 @@ class Brackets:
     def _cut(self, claim: _Claim, left: int, at_ns: int) -> None:
         """Leave so many size steps of a claim."""
         if claim.waiting_lots > left:
-            self._note(claim, claim.waiting_lots - left, at_ns)
+            if at_ns > claim.filled_ns:  # what a fill closes has opened nothing that waits
+                self._note(claim, claim.waiting_lots - left, at_ns)
             claim.waiting_lots = left
         for leg in claim.legs:
             if not leg.state.is_final and leg.left > left:

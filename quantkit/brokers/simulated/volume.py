@@ -97,5 +97,7 @@ class VolumeShares:
             said = f"{instrument}: the largest fill was {size}"
             if self._max_share is None:
                 said += f", which does not cap fills on {what}s"
+            elif share > self._max_share:
+                said += f"; opens are capped by the {what} before"
             (large if share > max(_LARGE_SHARE, self._max_share or 0.0) else ordinary).append(said)
         return ordinary, large

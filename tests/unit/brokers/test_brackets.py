@@ -103,6 +103,17 @@ def test_what_was_closed_before_its_time_is_unprotected_until_then() -> None:
     assert list(exchange.broker.orders) == ["bt1", "bt2"]
 
 
+def test_what_a_fill_closes_was_never_unprotected() -> None:
+    """Of two bought one closes the short position: only the other one waits."""
+    exchange = Exchange()
+    exchange.send(0, SELL, 1)
+    exchange.row(30, 100.0)
+    exchange.send(40, BUY, 2, terms=STOP)
+    exchange.row(70, 100.0)
+    exchange.row(100, 100.0)
+    assert [(w.qty, w.from_ns, w.to_ns) for w in exchange.broker.notes().unprotected] == [(1.0, 70, 90)]
+
+
 def test_a_run_without_brackets_says_nothing_of_them() -> None:
     notes = Exchange().broker.notes()
     assert (notes.unprotected, notes.assumptions) == ([], [])

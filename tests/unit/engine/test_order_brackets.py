@@ -48,6 +48,17 @@ def test_targets_are_rounded_to_the_passive_side_and_stops_away_from_the_market(
     assert asked(TakeProfit(95.2, 95.2), 101.8, side=Side.SELL) == (TakeProfit(95.0, 95.0), StopLoss(102.0))
 
 
+def test_notes_have_no_digits_of_float_arithmetic() -> None:
+    """A price times 0.999 or so has them."""
+    notes: dict[Number, str] = {}
+    asked(TakeProfit(105.30000000000001), StopLoss(97.80000000000001, 95.33333333333333), roundings=notes)
+    assert sorted(notes.values()) == [
+        "stop loss 97.8 rounded to 97.5",
+        "stop loss limit 95.3333333333 rounded to 95.5",
+        "target 105.3 rounded to 105.5",
+    ]
+
+
 def test_an_order_may_have_one_of_them_or_none() -> None:
     assert asked() == (None, None)
     assert asked(None, 97) == (None, StopLoss(97.0))

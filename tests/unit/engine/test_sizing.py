@@ -324,6 +324,7 @@ def test_a_risk_loses_its_share_at_the_stop() -> None:
         (buys(qk.Risk(0.01)), "Risk needs a stop"),
         (buys(qk.Risk(0.01, stop=100)), "the stop 100 is not below the price 100"),
         (buys(qk.Risk(0.01, stop=101)), "the stop 101 is not below the price 100"),
+        (buys(qk.Risk(0.01, stop=101.80000000000001)), "the stop 101.8 is not below the price 100"),
         (sells(qk.Risk(0.01, stop=99)), "the stop 99 is not above the price 100"),
         (lambda s: s.amend(s.buy(SWAP.id, 1, price=90.0), qty=qk.Pct(0.5)), "which is no number"),
         (lambda s: s.quote(SWAP.id, bid=90.0, qty=qk.Pct(0.5)), "give a number"),

@@ -111,7 +111,7 @@ def test_a_filled_limit_on_the_book() -> None:
         "Sent 2025-05-05T00:00:01Z, at the exchange 2025-05-05T00:00:01.02Z, 20 ms later.",
         "The market then: bid 100 x 8, ask 101 x 3, last price 101.",
         "8 stood in front of it at 100. 3 rows shortened the queue: trades by 5, what else the level lost by 3.",
-        "Filled 1 at 100 as maker at 2025-05-05T00:00:04Z: trade of 4.0 at our price, 3 steps ahead; "
+        "Filled 1 at 100 as maker at 2025-05-05T00:00:04Z: trade of 4 at our price, 3 ahead; "
         "the price is its own limit.",
     ]
     table = explained.table
@@ -158,6 +158,15 @@ def test_an_order_of_several_days_is_told_with_dates() -> None:
     told = str(run([(1, "buy", {"qty": 2, "price": 90})], [*days, book(2 * day, 100, 101)]).explain("bt1"))
     assert "2025-05-05T00:00:01Z     sent" in told
     assert "2025-05-07T00:00:00Z     cancelled" in told
+
+
+def test_the_reason_of_a_fill_has_its_sizes_in_the_instruments_unit() -> None:
+    """A step of BTC spot says nothing; prices are written as everywhere in the words."""
+    said = words(run([(1, "buy", {"qty": 1, "price": 99})], books(trade(4, 98, 4))))
+    assert "trade at 98 beyond our price, 5 ahead; the price is its own limit." in said
+    wide = [book(0, 1_000, 1_005, is_snapshot=True), trade(0, 1_000, 1), trade(4, 1_002, 9), book(20, 1_000, 1_005)]
+    nobody = words(run([(1, "buy", {"qty": 1, "price": 1_002})], wide))
+    assert "trade of 9 at our price, nobody ahead" in nobody
 
 
 def test_two_orders_share_a_trade() -> None:
@@ -338,7 +347,7 @@ def test_orders_on_trades() -> None:
     ]
     result = run(sends, rows, "trade")
     assert "Filled 1 at 100 as taker at 2025-05-05T00:00:03Z: next trade." in words(result)
-    assert "trade at 100.0 beyond the limit" in words(result, 2)
+    assert "trade at 100 beyond the limit" in words(result, 2)
     assert "It needed a price below 100; the lowest while it was there was 100." in words(result, 3)
     assert "It needed the last price, 102, on the far side of 104." in words(result, 4)
     ioc = words(result, 5)
