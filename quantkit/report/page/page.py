@@ -9,6 +9,7 @@ import numpy as np
 from quantkit.clock import NS_PER_DAY, NS_PER_MS
 from quantkit.engine.outcome import FundingPayment
 from quantkit.errors import DataError
+from quantkit.report.metrics import FloatArray, IntArray
 from quantkit.report.page import calendar, cards, charts, execution
 from quantkit.report.page.document import asset, bar, document
 from quantkit.report.page.markup import Content, Markup, data_block, fill, raw, tag, text
@@ -262,8 +263,16 @@ def _costs(subject: Subject) -> charts.FigureJson:
     amounts = np.array([float(payment.amount) for payment in payments])
     moments, changes = np.append(exits, settled), np.append(pnl, amounts)
     order = np.argsort(moments, kind="stable")
-    after = moments[order], np.cumsum(changes[order])
-    return charts.costs((exits, np.cumsum(pnl + fees)), after, (exits, -np.cumsum(fees)), (settled, np.cumsum(amounts)))
+    start_ms = (subject.outcome.start_ns - subject.outcome.offset_ns) // NS_PER_MS
+    sums = (exits, pnl + fees), (moments[order], changes[order]), (exits, -fees), (settled, amounts)
+    return charts.costs(*(_summed(at_ms, each, start_ms) for at_ms, each in sums))
+
+
+def _summed(at_ms: IntArray, changes: FloatArray, start_ms: int) -> tuple[IntArray, FloatArray]:
+    """Return a sum from the start of the run on, where it is zero; of one change alone there would be no line."""
+    if not len(at_ms):
+        return at_ms, changes
+    return np.append(start_ms, at_ms), np.append(0.0, np.cumsum(changes))
 
 
 def _payments(subject: Subject) -> list[FundingPayment]:

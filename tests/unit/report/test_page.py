@@ -257,10 +257,12 @@ def test_costs_are_fees_and_funding_over_time(
     result = result_of()
     assert "funding received, as it was settled" in Reader(render(result)).text
     before, after, fees, funding = ([values.round(9).tolist() for values in each] for each in drawn.pop())
-    closed = result.trips.closed
-    assert [len(series[0]) for series in (before, after, fees, funding)] == [2, 4, 2, 2]
-    assert funding[1] == [-0.105, -0.1]
-    assert after[0] == sorted(before[0] + funding[0])
+    closed, start_ms = result.trips.closed, result.outcome.start_ns // NS_PER_MS
+    # Each begins at zero with the run: one round trip alone would be a point.
+    assert [(series[0][0], series[1][0]) for series in (before, after, fees, funding)] == [(start_ms, 0.0)] * 4
+    assert [len(series[0]) for series in (before, after, fees, funding)] == [3, 5, 3, 3]
+    assert funding[1] == [0.0, -0.105, -0.1]
+    assert after[0][1:] == sorted(before[0][1:] + funding[0][1:])
     assert after[1][-1] == pytest.approx(float(sum(trip.pnl for trip in closed)) - 0.1)
     assert before[1][-1] == pytest.approx(float(sum(trip.pnl + trip.fees for trip in closed)))
     assert fees[1][-1] == pytest.approx(-float(sum(trip.fees for trip in closed)))
