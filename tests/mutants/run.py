@@ -45,6 +45,7 @@ SUITES = (
         "tests/unit/test_queue_models.py",
         "tests/unit/engine/test_order_manager.py",
         "tests/unit/brokers/test_book_stream.py",
+        "tests/unit/test_orderbook.py",
         "tests/unit/engine/test_solvency.py",
         "tests/unit/engine/test_book_mark.py",
         "tests/unit/engine/test_steps.py",
