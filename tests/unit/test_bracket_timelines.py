@@ -73,6 +73,23 @@ def test_fills_add_to_the_pair_and_a_stop_takes_what_is_displayed_in_turn() -> N
     ]
 
 
+def test_a_target_that_grows_loses_its_place() -> None:
+    """One of five stands before it at 55; when the second fill is protected at 80, the six that are displayed do."""
+    events = [
+        book(0, {99.0: 5}, {101.0: 1, 104.0: 5}, whole=True),
+        trade(50, 104, 4, "buy"),
+        book(55, {}, {101.0: 0, 104.0: 1}),
+        trade(60, 100.9, 1),
+        book(70, {}, {104.0: 6}),
+        trade(90, 104, 3, "buy"),
+        trade(100, 104, 4, "buy"),
+        book(150, {}, {105.0: 1}),
+    ]
+    calls = {("book", 0): [buy(2, 101, stop_loss=90.0, take_profit=target(104))]}
+    played = play(events, calls, on="book")
+    assert played.fills == ["1 buy 1 @ 101 taker 20", "1 buy 1 @ 101 maker 60", "1tp sell 1 @ 104 maker 100"]
+
+
 def test_a_ticker_without_trades_sets_the_stop_off_by_its_bid() -> None:
     events = [ticker(0, 99.9, 100.1), ticker(50, 97, 97.2), ticker(60, 96.9, 97.1), ticker(100, 96.9, 97.1)]
     played = play(events, {("ticker", 0): [buy(1, stop_loss=98.0)]}, on="ticker")
