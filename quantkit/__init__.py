@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from quantkit.sizes import Cash, Pct, Risk
     from quantkit.strategy import Strategy
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 #: Where each public name lives; loaded when first asked for, so that `import quantkit` costs next to nothing.
 _HOMES = {
