@@ -72,6 +72,15 @@ class _Contract:
         lower = self._rates[min(bisect_left(sizes, qty * (1 - _SLACK)), last)]
         return max(lower, self._rates[min(bisect_left(sizes, qty * (1 + _SLACK)), last)]) + self.fee_rate
 
+    def notional(self, price: float) -> float:
+        """What the position is worth at a price, above zero."""
+        return abs(self.size) * price if self.holding.is_linear else abs(self.size) / price
+
+    def gain(self, notional: float) -> float:
+        """Its open profit at a worth."""
+        is_more = (self.size > 0) is self.holding.is_linear
+        return notional - self.open_value if is_more else self.open_value - notional
+
     def band(self, margin: float, rates: float) -> PriceBand:
         """Return the prices between which a margin holds."""
         size, cost = self.size, self.open_value
@@ -179,6 +188,8 @@ class Liquidations:
         self._extremes: dict[str, tuple[float, float]] = {}  # of the marks of this batch
         self._doubted: _Contract | None = None  # whose mark left its band
         self._of = _scopes_of(margins, holdings, marks)  # those that a booking in an instrument changes
+        scopes = [scope for found in self._of.values() for scope in found]
+        self._own = {each.holding.leg: (scope, each) for scope in scopes for each in scope.contracts}
         self._stale: list[_Scope] = []  # those whose bounds have to be drawn anew
         self._open: list[_Scope] = []  # those with positions, as their bounds were drawn
         self._watched: list[_Scope] = []  # of these, those that a mark of this batch may use up
@@ -253,27 +264,29 @@ class Liquidations:
         held = [contract for contract in scope.contracts if contract.holding.net.size]
         if not held:
             return []
-        if not self._is_cross:
-            (own,) = held
-            margin = own.open_value * own.initial + float(own.holding.position.margin_funding)
-            return [(own, own.band(margin, own.rates))]
-        num, den = held[0].holding.money.ratio()
+        margin = self._margin(held[0])
         if len(held) == 1:
-            return [(held[0], held[0].band(num / den, held[0].rates))]
-        return self._shared_bounds(held, num / den)
+            return [(held[0], held[0].band(margin, held[0].rates))]
+        return self._shared_bounds(held, margin)
+
+    def _margin(self, own: _Contract) -> float:
+        """Return what backs the scope of a contract, without open profit."""
+        if self._is_cross:
+            num, den = own.holding.money.ratio()
+            return num / den
+        position = own.holding.position
+        funding = float(position.margin_funding) if position.has_margin_funding else 0.0
+        return own.open_value * own.initial + funding
 
     def _shared_bounds(self, held: list[_Contract], balance: float) -> list[tuple[_Contract, PriceBand]]:
         """Return bounds so near to the marks that all of them together cannot use a balance up."""
         room, gross, terms, marks = balance, 0.0, abs(balance), []
         for contract in held:
             mark = self.mark_of(contract.holding.id)
-            size, cost, rates = contract.size, contract.open_value, contract.rates
-            is_linear = contract.holding.is_linear
-            notional = abs(size) * mark if is_linear else abs(size) / mark
-            gain = notional - cost if (size > 0) is is_linear else cost - notional
-            room += gain - notional * rates
+            notional, rates = contract.notional(mark), contract.rates
+            room += contract.gain(notional) - notional * rates
             gross += notional * (1 + rates)
-            terms += notional + cost
+            terms += notional + contract.open_value
             marks.append(mark)
         room -= _SLACK * terms
         if room <= 0:
@@ -333,18 +346,26 @@ class Liquidations:
         required = sum((each.required for each in marked), Fraction(0))
         self._take_all(marked, f"{_short(margins.left(marked))} of margin left, {_short(required)} required", at_ns)
 
+    def _clearly_outlives(self, scope: _Scope, own: _Contract, price: float) -> bool:
+        """Whether floats show that a position which has its margin for itself has some left at a price."""
+        if any(each.holding.net.size for each in scope.contracts if each is not own):
+            return False
+        margin, notional = self._margin(own), own.notional(price)
+        return margin + own.gain(notional) > _SLACK * (abs(margin) + notional + own.open_value)
+
     def takes_over(self, order: ExchangeOrder, ticks: int, at_ns: int) -> bool:
         """Take a position over that a fill at a price would close for more than its margin; return whether it did."""
         holding, margins = self._holdings[order.leg], self._margins
         if holding.is_spot or not holding.net.size or (holding.net.size > 0) is order.is_buy:
             return False
-        price = holding.position.instrument.price(ticks)
+        price, (scope, own) = holding.position.instrument.price(ticks), self._own[order.leg]
+        if self._clearly_outlives(scope, own, price):
+            return False
         marked = margins.marked(
             margins.scope_of(holding.position), lambda name: price if name == holding.id else self._ledger.mark(name)
         )
         if not marked or margins.left(marked) >= 0:
             return False
-        (scope,) = [each for each in self._of[holding.id] if any(c.holding is holding for c in each.contracts)]
         self._redraw_later(scope)
         self._cancel_orders(scope, at_ns)
         self._take_all(marked, f"a fill at {plain(price)} is beyond the bankruptcy price", at_ns)
