@@ -457,6 +457,15 @@ def test_a_fill_beyond_the_bankruptcy_price_costs_no_more_than_the_margin(
     assert played.told.ended == ("completed" if margin == "isolated" else "bankrupt")
 
 
+@pytest.mark.parametrize(("price", "last"), [(70_000, "3 sell 100 @ 70000"), (50_000, "quidation2 buy 200 @ 2498.03")])
+def test_closing_one_of_two_positions_is_judged_by_what_backs_both(price: float, last: str) -> None:
+    """16,000 are left at 70,000. At 50,000 it is -4,000: both are taken over, the short 52 / 102 of that better."""
+    events = [*two()[:-2], trade(90, price, of=BTC), trade(101, 2_600, of=ETH)]
+    calls: dict[When, Sequence[Act]] = {**BOTH, ("trade", 3): [sell(100, of=BTC)]}
+    played = run(events, calls, "cross", "10", instruments=(BTC, ETH), cash={"USDT": 26_066.0})
+    assert played.fills[-1].split(" taker")[0] == last
+
+
 @pytest.mark.parametrize("margin", ["isolated", "cross"])
 def test_a_market_order_into_bids_beyond_the_bankruptcy_price_is_taken_over_before_them(margin: str) -> None:
     """40 at 95, and the next bid is 80 where the mark is still 100: what is left of the position is closed at 90."""
