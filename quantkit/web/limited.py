@@ -28,12 +28,13 @@ def set_limits(seconds: int, memory_bytes: int) -> None:
         import resource
     except ImportError:
         return
-    for kind, most in (
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_CORE, 0),
+    for kind, most, hard in (
+        # At the hard limit the process is killed without a word; the second before tells why.
+        (resource.RLIMIT_CPU, seconds, seconds + 1),
+        (resource.RLIMIT_AS, memory_bytes, memory_bytes),
+        (resource.RLIMIT_CORE, 0, 0),
     ):
-        resource.setrlimit(kind, (most, most))
+        resource.setrlimit(kind, (most, hard))
 
 
 def validate(file: str) -> None:

@@ -1,6 +1,9 @@
 """Strategy files of one folder run in processes with limits: FAULTS S10 and S11."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +89,14 @@ def test_time_is_limited(folder: Path) -> None:
     (folder / "spins.py").write_text("while True:\n    pass\n", encoding="utf-8")
     with pytest.raises(TrialError, match="took more than 2 s"):
         workshop(folder, seconds=2).validate("spins.py")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such limit")
+def test_a_used_up_processor_says_so_by_itself(folder: Path) -> None:
+    """Where the clock's limit would come later: several threads use more CPU time than the clock shows."""
+    (folder / "spins.py").write_text("while True:\n    pass\n", encoding="utf-8")
+    limits = [sys.executable, "-m", "quantkit.web.limited", "1", str(8 << 30), "validate", "spins.py"]
+    assert subprocess.run(limits, cwd=folder, check=False).returncode == -signal.SIGXCPU
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such limit")

@@ -44,4 +44,6 @@ def test_names_stay_whole_beside_a_live_run(width: int) -> None:
     lines = text.getvalue().splitlines()
     for word in (LIVE, "MarketMaker", "MeanReversion", "0123456789ab", "running", "1.50", "2026-01-01 31d"):
         assert any(word in line for line in lines), word
-    assert any(line.strip().startswith("MeanReversion") for line in lines) is (width == 80)
+    # A name that does not fit beside its id has a line of its own.
+    assert any(line.strip() == "MarketMaker" for line in lines) is (width == 80)
+    assert any(line.split()[:2] == ["0123456789ab", "MeanReversion"] for line in lines)
