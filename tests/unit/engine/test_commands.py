@@ -158,6 +158,47 @@ def test_a_change_of_an_order_that_fills_meanwhile_is_told_in_order() -> None:
     assert outcome.orders[0].state is OrderState.FILLED
 
 
+class Changing(Strategy):
+    """Buys at the first trade and changes that at the fourth; writes down when it hears of trades and refusals."""
+
+    def on_start(self) -> None:
+        self.order: Order | None = None
+        self.heard: list[tuple[int, str]] = []
+        self.subscribe_trades(SWAP.id)
+
+    def on_trade(self, trade: Trade) -> None:
+        self.heard.append((self.now, "trade"))
+        if self.order is None:
+            self.order = self.buy(SWAP.id, 4, price=90)
+        elif len(self.heard) == 4:
+            self.amend(self.order, price=91)
+
+    def on_order(self, order: Order) -> None:
+        if order.reason:
+            self.heard.append((self.now, order.reason))
+
+
+def test_a_refused_change_is_told_between_the_rows_of_its_batch() -> None:
+    """Rows run on until something is due: the hook that changed something has them looked at anew."""
+    moments = [at(1), at(2), *(at(3) + n * 8 * NS_PER_MS for n in range(6))]
+    rows: list[MarketEvent] = [Trade(SWAP.id, m, m, 100.0, 9.0, Side.SELL, n) for n, m in enumerate(moments, 1)]
+    strategy = Changing()
+    options = RunOptions(
+        cash={"USDT": 10_000},
+        match_on={"*": "trade"},
+        latency_ns=20 * NS_PER_MS,
+        fees=Fees(),
+        start_ns=0,
+        end_ns=at(4),
+    )
+    feed = CutFeed(rows, [SWAP], [at(n / 2) for n in range(9)])
+    Engine(
+        Prepared(feed, strategy, options, is_live=True), simulated(options), commands=Script([(at(2.5), "pause")])
+    ).run()
+    assert [(now_ns - at(3)) / NS_PER_MS for now_ns, what in strategy.heard if now_ns > at(3)][:5] == [8, 16, 24, 28, 32]
+    assert strategy.heard[6] == (at(3.028), "amend_refused: paused")
+
+
 def test_the_strategy_may_cancel_while_the_run_is_paused() -> None:
     strategy, outcome, _ = run({1: buy, 3: lambda s: s.cancel(s.made[0])}, [(2.0, "pause")])
     assert outcome.orders[0].reason == "requested"
