@@ -387,6 +387,22 @@ def test_a_refused_order_never_leaves_and_is_told_after_the_latency() -> None:
     assert [(each.state, each.reason) for each in outcome.orders] == [(OrderState.REJECTED, "paused")]
 
 
+def test_an_order_that_never_left_is_not_cancelled_at_the_end_of_the_run() -> None:
+    """Its refusal is still on its way then."""
+
+    class Last(Doing):
+        def on_trade(self, trade: Trade) -> None:
+            if trade.trade_id == 12:
+                pause(self)
+                buy(self)
+
+    wire = Wire()
+    prepared = Prepared(MemoryFeed(trades(), [SWAP], block_rows=1), Last(deeds={}), OPTIONS, is_live=True)
+    outcome = Engine(prepared, lambda setup: AsyncBroker(setup, wire, wire)).run()
+    assert wire.sent == []
+    assert [(each.state, each.reason) for each in outcome.orders] == [(OrderState.REJECTED, "paused")]
+
+
 def test_a_refused_change_is_told_once_and_the_order_stays_with_the_exchange() -> None:
     def change(strategy: Doing) -> None:
         pause(strategy)
