@@ -387,6 +387,17 @@ def test_a_refused_order_never_leaves_and_is_told_after_the_latency() -> None:
     assert [(each.state, each.reason) for each in outcome.orders] == [(OrderState.REJECTED, "paused")]
 
 
+def test_a_refusal_is_told_before_news_that_comes_later() -> None:
+    """The news of 2.3 is there already when the order of 2.0 is refused."""
+    wire = Wire((at(2.3), Acknowledged(order_id="bt1", at_ns=at(2.1))))
+    strategy, _, outcome = run(wire, {1: buy, 2: lambda s: (pause(s), buy(s))})
+    refused = outcome.orders[1]
+    assert strategy.heard[:2] == [
+        (refused.sent_ns + 20_000_000, OrderState.REJECTED, "paused"),
+        (at(2.3), OrderState.ACCEPTED, ""),
+    ]
+
+
 def test_an_order_that_never_left_is_not_cancelled_at_the_end_of_the_run() -> None:
     """Its refusal is still on its way then."""
 
