@@ -53,7 +53,7 @@ def test_limits_are_set_before_anything_is_loaded(
     with pytest.raises(SystemExit):
         run(monkeypatch, "validate", str(tmp_path / "none.py"))
     assert limits == {
-        resource.RLIMIT_CPU: (300, 300),
+        resource.RLIMIT_CPU: (300, 301),
         resource.RLIMIT_AS: (8 << 30, 8 << 30),
         resource.RLIMIT_CORE: (0, 0),
     }
