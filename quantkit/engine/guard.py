@@ -61,7 +61,9 @@ class HookGuard:
         what = str(error) if isinstance(error, QuantkitError) else f"{type(error).__name__}: {error}"
         if isinstance(error, AttributeError) and str(error).startswith("immutable type"):
             what += "; what a hook is given cannot be written, amend() and cancel() change an order"
-        what += _meant(error)
+        if meant := _meant(error):
+            # From Python 3.13 on the interpreter guesses, too, by the letters alone.
+            what = what.partition(". Did you mean ")[0] + meant
         given = "" if event is None or isinstance(event, int) else f"; it was given {str(event)[:300]}"
         again = f"; to get there again, end the same run there: --to {moment}"
         if now_ns is None or self._is_live:

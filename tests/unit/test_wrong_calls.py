@@ -131,7 +131,7 @@ def test_arguments_named_as_elsewhere_are_told_their_name(call: dict[str, Any], 
     with pytest.raises(qk.StrategyError) as error:
         run(Elsewhere)
     assert f"Strategy.buy() got an unexpected keyword argument {said}" in str(error.value)
-    with pytest.raises(
-        qk.StrategyError, match=r"Strategy\.close.. got an unexpected keyword argument 'size'; it was given"
-    ):
+    # The guess is the interpreter's own, from Python 3.13 on.
+    said = r"Strategy\.close.. got an unexpected keyword argument 'size'(\. Did you mean 'side'\?)?; it was given"
+    with pytest.raises(qk.StrategyError, match=said):
         run(Closes)
